@@ -1,0 +1,24 @@
+-- Columns of the OpenTelemetry Collector's ClickHouse exporter: points of kind sum.
+SELECT
+  resource_attributes AS "ResourceAttributes",
+  '' AS "ResourceSchemaUrl",
+  '' AS "ScopeName",
+  '' AS "ScopeVersion",
+  service AS "ServiceName",
+  name AS "MetricName",
+  description AS "MetricDescription",
+  unit AS "MetricUnit",
+  attributes AS "Attributes",
+  start_time AS "StartTimeUnix",
+  time AS "TimeUnix",
+  value AS "Value",
+  flags AS "Flags",
+  list_field(exemplars, 'attributes') AS "Exemplars.FilteredAttributes",
+  list_field(exemplars, 'time') AS "Exemplars.TimeUnix",
+  list_field(exemplars, 'value') AS "Exemplars.Value",
+  list_field(exemplars, 'span_id') AS "Exemplars.SpanId",
+  list_field(exemplars, 'trace_id') AS "Exemplars.TraceId",
+  CASE temporality WHEN 'delta' THEN 1 WHEN 'cumulative' THEN 2 ELSE 0 END AS "AggregationTemporality",
+  coalesce(is_monotonic, false) AS "IsMonotonic"
+FROM metrics
+WHERE kind = 'sum'
