@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Doors, Intake,
     forward::{self, Forwarder, dead_letters::DeadLetters},
+    host::Host,
     journald::{self, Journal},
     queue::Queue,
     scrape,
@@ -86,6 +87,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let mut doors = crate::spawn(Doors { otlp_http: listener, ..Doors::default() }, &intake, &stop_taking);
     let mut scrapes = scrape::spawn(targets, &intake, &stop_taking)?;
     let following = journal.map(|journal| tokio::spawn(journal.run(Arc::<Queue>::clone(&queue), stop_taking.clone())));
+    let measuring =
+        settings.host.metrics.then(|| tokio::spawn(Host::new(&settings).run(Arc::clone(&intake), stop_taking.clone())));
     announce(bound.map(|address| format!("listening otlp {address}")), queue.waiting());
 
     tokio::select! {
@@ -99,6 +102,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         tracing::info!(door = door.name(), finished = drained.finished, cut = drained.cut, "door closed");
     }
     while scrapes.join_next().await.is_some() {}
+    if let Some(measuring) = measuring {
+        measuring.await.context("measure this machine")?;
+    }
     if let Some(following) = following {
         log_journal(&following.await.context("follow the journal")?);
     }

@@ -28,11 +28,14 @@ pub enum Door {
     RemoteWrite,
     /// What is scraped.
     Scrape,
+    /// The machine's own metrics.
+    Host,
 }
 
 impl Door {
     /// All doors, in the order in which they are listed everywhere.
-    pub const ALL: [Door; 5] = [Door::OtlpGrpc, Door::OtlpHttp, Door::Direct, Door::RemoteWrite, Door::Scrape];
+    pub const ALL: [Door; 6] =
+        [Door::OtlpGrpc, Door::OtlpHttp, Door::Direct, Door::RemoteWrite, Door::Scrape, Door::Host];
 
     /// The label `door` of the counters.
     pub fn name(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Door {
             Door::Direct => "direct",
             Door::RemoteWrite => "remote-write",
             Door::Scrape => "scrape",
+            Door::Host => "host-metrics",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod body;
 pub mod counters;
 pub mod direct;
 pub mod forward;
+pub mod host;
 pub mod intake;
 pub mod journald;
 pub mod otlp;

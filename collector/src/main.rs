@@ -62,6 +62,9 @@ struct Run {
     /// Scrape this URL every 15 s, http://HOST:PORT/metrics; may be repeated
     #[arg(long, value_name = "URL")]
     scrape: Vec<String>,
+    /// Measure this machine and its busiest processes
+    #[arg(long)]
+    host_metrics: bool,
     /// Where to keep what is not forwarded yet
     #[arg(long, value_name = "DIR")]
     queue_dir: Option<String>,
@@ -88,6 +91,7 @@ impl Run {
             ("journald.directory", self.journal_directory.clone()),
             ("journald.files", files),
             ("scrape.urls", (!self.scrape.is_empty()).then(|| self.scrape.join(","))),
+            ("host.metrics", self.host_metrics.then(|| "true".to_owned())),
             ("queue.dir", self.queue_dir.clone()),
         ];
         given.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()

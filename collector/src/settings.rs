@@ -28,6 +28,8 @@ pub struct Settings {
     pub journald: Journald,
     /// Prometheus targets.
     pub scrape: Scrape,
+    /// This machine's metrics.
+    pub host: Host,
     /// This machine.
     pub node: Node,
     /// The agent's own log.
@@ -143,11 +145,23 @@ pub struct Scrape {
     pub config_file: PathBuf,
 }
 
+/// This machine's metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Whether they are measured.
+    pub metrics: bool,
+    /// Seconds from one reading to the next.
+    pub interval_seconds: u64,
+    /// How many processes are measured for their processor time, and how many for their memory.
+    pub processes: usize,
+}
+
 /// This machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// Its name, for `host.name`. Empty: as the journal says.
+    /// Its name, for `host.name`. Empty: as the journal says, or the machine itself.
     pub name: String,
 }
 
@@ -204,6 +218,12 @@ impl Default for Journald {
     }
 }
 
+impl Default for Host {
+    fn default() -> Self {
+        Self { metrics: false, interval_seconds: 15, processes: 10 }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".into() }
@@ -216,10 +236,11 @@ impl Default for Log {
 pub struct Problems(pub Vec<String>);
 
 /// Names that earlier agents had, and what they set.
-const OLDER: [(&str, &str); 8] = [
+const OLDER: [(&str, &str); 9] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "forward.to"),
     ("INGEST_URL", "forward.to"),
     ("AGENT_TOKEN", "forward.token"),
+    ("INTERVAL_SEC", "host.interval_seconds"),
     ("NODE_NAME", "node.name"),
     ("SHIPPER_BATCH_SIZE", "journald.batch_size"),
     ("SHIPPER_LOOKBACK_HOURS", "journald.lookback_hours"),
@@ -397,6 +418,7 @@ impl Settings {
         for (key, value, least) in [
             ("forward.in_flight", self.forward.in_flight as u64, 1),
             ("journald.batch_size", self.journald.batch_size as u64, 1),
+            ("host.interval_seconds", self.host.interval_seconds, 1),
             ("queue.segment_bytes", self.queue.segment_bytes, 64 << 10),
             ("queue.max_bytes", self.queue.max_bytes, 1 << 20),
         ] {
@@ -452,7 +474,7 @@ impl Settings {
     pub fn listen(&self) -> Result<Option<SocketAddr>, String> {
         let text = match self.otlp.listen.as_str() {
             "off" => return Ok(None),
-            "" if self.journald.enabled || self.scrape != Scrape::default() => return Ok(None),
+            "" if self.journald.enabled || self.host.metrics || self.scrape != Scrape::default() => return Ok(None),
             "" => "127.0.0.1:4318",
             text => text,
         };

@@ -97,6 +97,10 @@ pub const EMPTY_BUCKETS: usize = 64;
 pub const SCRAPE_BYTES: u64 = 32 << 20;
 /// Samples of one scrape; a target with more is refused as a whole, as Prometheus' `sample_limit` does.
 pub const SCRAPE_SAMPLES: u64 = 100_000;
+/// Processes of a machine that are measured for their processor time, and as many for their memory.
+pub const HOST_PROCESSES: usize = 100;
+/// Processors, disks, filesystems and network interfaces of a machine that are measured, each.
+pub const HOST_PARTS: usize = 256;
 /// Targets of one job.
 pub const SCRAPE_TARGETS: usize = 10_000;
 /// Bytes of decoded chunks of a MariaDB that are kept for the next lookup: the newest fifty or so, some 1 MiB each.
