@@ -13,7 +13,7 @@ mod system;
 use std::{sync::Arc, time::Duration};
 
 use devmesh_schema::{Batch, IngestPath, Signal, limits, otlp::write::Attribute};
-use procfs::{Current, KernelStats};
+use procfs::{CurrentSI, KernelStats};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
