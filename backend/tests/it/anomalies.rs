@@ -15,14 +15,15 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
 }
 
-/// Spans of one minute of a service: some 40, one in 40 fails; where it is broken all of them do, and take long.
-fn spans(service: &str, minute: i64, broken: bool) -> Value {
-    let count = 40 + (minute / MINUTE * 7919 % 11);
+/// Spans of the `at`th minute of a service: some 40, one in 40 fails; where it is broken all of them do, and take long.
+fn spans(service: &str, begin: i64, at: i64, broken: bool) -> Value {
+    let minute = begin + at * MINUTE;
+    let count = 40 + at * 7919 % 11;
     let span = |n: i64| {
         let start = minute + n * (MINUTE / 60);
         // Between 10 and 20 ms.
-        let took = (10_000_000 + (minute / MINUTE * 31 + n * 7) % 10 * 1_000_000) * if broken { 20 } else { 1 };
-        let failed = broken || (minute / MINUTE + n) % 40 == 0;
+        let took = (10_000_000 + (at * 31 + n * 7) % 10 * 1_000_000) * if broken { 20 } else { 1 };
+        let failed = broken || (at + n) % 40 == 0;
         json!({
             "traceId": format!("{:016x}{n:016x}", minute), "spanId": format!("{:016x}", minute + n),
             "name": "GET /cart", "kind": 2, "startTimeUnixNano": start.to_string(),
@@ -38,9 +39,7 @@ fn spans(service: &str, minute: i64, broken: bool) -> Value {
 /// Sends the minutes from `from` to `to` before now; the services are broken in those of `fault`.
 fn send(server: &Server, begin: i64, services: &[(&str, std::ops::Range<i64>)], minutes: i64) {
     for first in (0..minutes).step_by(20) {
-        let minute = |n: i64| {
-            services.iter().map(move |(service, fault)| spans(service, begin + n * MINUTE, fault.contains(&n)))
-        };
+        let minute = |n: i64| services.iter().map(move |(service, fault)| spans(service, begin, n, fault.contains(&n)));
         let spans: Vec<Value> = (first..(first + 20).min(minutes)).flat_map(minute).collect();
         let answer = server.post_json("otlp-http", "/v1/traces", &json!({"resourceSpans": spans}));
         assert_eq!(answer.status, 200, "{}", answer.text());

@@ -18,7 +18,7 @@ impl Tail {
     }
 
     pub(crate) fn open_with(server: &Server, query: &str, headers: &[(&str, &str)]) -> Self {
-        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(4 * PATIENCE)).build().into();
         let mut request = agent.get(format!("http://{}/tail/logs?{query}", server.door("http")));
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,8 +1,6 @@
 //! What strangers ask: rows H1 to H14 of the list of bad input, for the endpoints that there are. Those about many and
 //! large answers stand in `heavy_questions`.
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
 use crate::{
@@ -91,10 +89,8 @@ fn h6_a_pattern_is_linear_or_refused_at_once() {
     ] {
         for condition in ["body ~ '{}'", "regexp_like(body, '{}')", "regexp_replace(body, '{}', 'b') = 'c'"] {
             let sql = format!("SELECT count(*) FROM logs WHERE {}", condition.replace("{}", pattern));
-            let started = Instant::now();
+            // An engine that backtracks needs longer than the world lasts, and a query that takes too long is 408.
             let answer = server.post_json("http", "/query/sql", &json!({ "sql": sql }));
-            // An engine that backtracks needs longer than the world lasts; the margin is for a busy machine.
-            assert!(started.elapsed() < Duration::from_secs(30), "H6 {sql:.80}: {:?}", started.elapsed());
             assert!(status == answer.status, "H6 {sql:.80}: {} {:.300}", answer.status, answer.text());
         }
     }

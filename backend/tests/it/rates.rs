@@ -37,7 +37,7 @@ fn agent() -> ureq::Agent {
 fn c18_many_requests_of_one_record_are_stored_or_told_to_come_back_and_what_is_acknowledged_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let tokens = format!("auth.ingest_tokens={NOISY},{QUIET}");
-    let server = Server::start_with(dir.path(), &["--set", &tokens, "--set", "rate.requests=100"]);
+    let server = Server::start_with(dir.path(), &["--set", &tokens, "--set", "rate.requests=5"]);
     let url = format!("http://{}/v1/logs", server.door("otlp-http"));
     let (acknowledged, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     let body = logs("noisy", &["one"]).to_string();
@@ -57,12 +57,12 @@ fn c18_many_requests_of_one_record_are_stored_or_told_to_come_back_and_what_is_a
     });
     let (acknowledged, refused) = (acknowledged.into_inner(), refused.into_inner());
     assert_eq!(acknowledged + refused, 2000);
-    assert!(acknowledged >= 200, "twice the rate may come at once: {acknowledged}");
-    assert!(refused > 0, "2000 requests in less than 18 s");
+    assert!(acknowledged >= 10, "twice the rate may come at once: {acknowledged}");
+    assert!(refused > 0, "2000 requests in less than 6 minutes");
     assert_eq!(server.value("SELECT count(*) FROM logs"), json!(acknowledged));
     assert!(figure(&server, "devmesh_commits_total") <= acknowledged, "a commit may hold many requests");
     assert_eq!(figure(&server, "devmesh_refused_requests_total{door=\"otlp-http\",reason=\"rate_limited\"}"), refused);
-    assert_eq!(figure(&server, "devmesh_limit{name=\"rate_requests\"}"), 100);
+    assert_eq!(figure(&server, "devmesh_limit{name=\"rate_requests\"}"), 5);
     // Another sender does not feel it.
     assert_eq!(send(&agent(), &url, QUIET, &logs("quiet", &["two"]).to_string()), (200, None));
     assert_eq!(figure(&server, "devmesh_rate_senders"), 2);
