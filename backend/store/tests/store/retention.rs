@@ -16,11 +16,14 @@ async fn world(keep: Duration) -> World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_go_when_they_have_been_kept_long_enough() {
-    let world = world(Duration::from_secs(8)).await;
+    let mut world = world(Duration::from_secs(3600)).await;
     let store = world.open().await;
     store.write(otlp::log_batch(0..100)).await.unwrap();
     // The records of the fixture are years old; they stay as long as fresh ones do.
     read::assert_holds(&*store, 0..100).await;
+    store.close().await.unwrap();
+    world.settings.retention.logs = Duration::from_secs(2);
+    let store = world.open().await;
     until("the records go", async || read::all(&*store, devmesh_schema::Signal::Logs).await.count() == 0).await;
     store.close().await.unwrap();
 }
