@@ -11,7 +11,7 @@ use devmesh_schema::{Batch, Sink, WriteError};
 use devmesh_wal::Options;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -91,10 +91,10 @@ async fn each_batch_arrives_once_byte_for_byte() {
 #[tokio::test]
 async fn batches_wait_for_a_server_that_is_away_and_survive_a_restart_of_the_agent() {
     let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let url = format!("http://{address}");
+    // Who connects is refused until somebody listens, and the port is nobody else's.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
     let agent = start(dir.path(), &url);
     for number in 0..50 {
         agent.queue.write(batch(logs(&[&number.to_string()]))).await.unwrap();
@@ -103,7 +103,7 @@ async fn batches_wait_for_a_server_that_is_away_and_survive_a_restart_of_the_age
     agent.end().await;
     let agent = start(dir.path(), &url);
     assert_eq!(agent.queue.waiting(), 50);
-    let peer = Peer::start(TcpListener::bind(address).await.unwrap(), Arc::<Recorder>::default()).await;
+    let peer = Peer::start(socket.listen(64).unwrap(), Arc::default()).await;
     agent.drained().await;
     assert_eq!(sorted(peer.recorder.bodies()), numbers(50));
     agent.end().await;

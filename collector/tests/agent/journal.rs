@@ -77,7 +77,8 @@ async fn entries_are_read_once_in_order_through_restarts_and_new_files() {
     let following = Following::start(dir.path(), &recorder);
     following.has(25).await;
     let counts = following.end().await;
-    assert_eq!((counts.entries, counts.batches), (25, 3));
+    // Three full ones, or more where entries came slowly.
+    assert!(counts.entries == 25 && counts.batches >= 3, "{counts:?}");
     assert!(position(dir.path()).pending.is_none());
     // The agent is away; the journal grows and is rotated.
     write_journal(&dir.path().join("journal/app2.journal"), &numbered(25..40, begin));
@@ -106,8 +107,12 @@ async fn a_batch_given_away_before_a_crash_is_made_again_with_the_same_bounds() 
     let after = position(dir.path());
     // As if the agent had died between the sink's answer and the position: and the journal has grown since.
     let cursors = cursors(dir.path());
-    let pending = Pending { first: cursors[0].clone(), last: cursors[6].clone(), count: 7, gap: None };
-    let crashed = Position { cursor: None, since: begin - 1_000_000, pending: Some(pending) };
+    // All seven, unless they came slowly: then those of the last batch.
+    let count = String::from_utf8_lossy(recorder.requests().last().unwrap()).matches("message ").count();
+    let before = 7 - count;
+    let pending = Pending { first: cursors[before].clone(), last: cursors[6].clone(), count, gap: None };
+    let cursor = before.checked_sub(1).map(|last| cursors[last].clone());
+    let crashed = Position { cursor, since: begin - 1_000_000, pending: Some(pending) };
     File::new(dir.path().join("cursor")).save(&crashed).unwrap();
     write_journal(&dir.path().join("journal/more.journal"), &numbered(7..12, begin));
     let following = Following::start(dir.path(), &recorder);

@@ -289,9 +289,15 @@ pub(crate) fn now() -> u64 {
 
 /// An executable script.
 pub(crate) fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let path = dir.join(name);
-    std::fs::write(&path, format!("#!/bin/bash\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Not by this process: a child that another test starts meanwhile would have it open for writing, and it could not be run.
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    write!(writer.stdin.take().unwrap(), "#!/bin/bash\n{text}\n").unwrap();
+    assert!(writer.wait().unwrap().success());
     path
 }

@@ -139,13 +139,20 @@ async fn s6_a_handshake_that_never_ends_is_closed_after_10_s() {
 
 #[tokio::test]
 async fn a_handshake_that_is_not_over_does_not_hold_up_a_stop() {
-    let mut server = Secured::start().await;
-    let _silent = server.connect().await;
-    // Accepted after the silent one, so both are when it is answered.
-    let request = Request::post(format!("https://localhost:{}/v1/logs", server.ports[1])).header("content-type", JSON);
-    limit(server.client(false).request(request.body(Full::new("{}".into())).unwrap())).await.unwrap();
-    let started = std::time::Instant::now();
-    server.stop.cancel();
-    while limit(server.doors.join_next()).await.is_some() {}
-    assert!(started.elapsed() < limits::HEADER_TIME / 2, "{:?}", started.elapsed());
+    // A busy machine may be slow once; a server that waits for the handshake is slow each time.
+    for _ in 0..5 {
+        let mut server = Secured::start().await;
+        let _silent = server.connect().await;
+        // Accepted after the silent one, so both are when it is answered.
+        let request =
+            Request::post(format!("https://localhost:{}/v1/logs", server.ports[1])).header("content-type", JSON);
+        limit(server.client(false).request(request.body(Full::new("{}".into())).unwrap())).await.unwrap();
+        let started = std::time::Instant::now();
+        server.stop.cancel();
+        while limit(server.doors.join_next()).await.is_some() {}
+        if started.elapsed() < limits::HEADER_TIME / 2 {
+            return;
+        }
+    }
+    panic!("a stop waits for a handshake");
 }
