@@ -1,8 +1,10 @@
 //! Where the programs under test are, and what other programs the tests call.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
@@ -42,6 +44,18 @@ pub fn installed(path: &str) -> Result<PathBuf> {
         bail!("{} is missing: run `tests/install.sh`", found.display());
     }
     Ok(found)
+}
+
+/// A free port of loopback, below those that the system gives away: nobody takes it before it is used.
+pub fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() % 10_000 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (number % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Runs a command to its end.

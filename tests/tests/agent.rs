@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,7 +13,7 @@ use devmesh_demo::{Plan, Request};
 use devmesh_tests::{Server, client, program, server::Start, until};
 
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", program::free_port())
 }
 
 /// A running `devmesh-collector`. Killed when dropped.
@@ -35,7 +34,7 @@ impl Agent {
             .spawn()
             .context("failed to start the agent")?;
         let agent = Self { child, address: address.to_owned() };
-        until(Duration::from_secs(60), "the agent's door", || Ok(std::net::TcpStream::connect(address).ok()))?;
+        until(Duration::from_secs(180), "the agent's door", || Ok(std::net::TcpStream::connect(address).ok()))?;
         Ok(agent)
     }
 
@@ -70,7 +69,7 @@ fn arrived_once(server: &Server, records: u64, dir: &Path) {
         anyhow::ensure!(found == records, "{found}\n{}", std::fs::read_to_string(dir.join("agent.log"))?);
         Ok(Some(()))
     };
-    until(Duration::from_secs(60), &format!("{records} records at the server"), look).unwrap();
+    until(Duration::from_secs(180), &format!("{records} records at the server"), look).unwrap();
     assert_eq!(server.number("SELECT count(*) FROM logs").unwrap(), records, "records stand twice");
 }
 

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -15,6 +14,8 @@ use devmesh_tests::{Server, client, program, until};
 const PLAN: Plan =
     Plan { seed: 3, records: 20_000, batch: 500, start_ns: 1_790_000_000_000_000_000, span_ns: 600_000_000_000 };
 
+const LONG: Duration = Duration::from_secs(180);
+
 /// Ends the Collector when the test does.
 struct Running(Child);
 
@@ -25,13 +26,9 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// Starts a Collector that takes OTLP/HTTP on the port it returns and forwards it by `exporter`.
 fn start(dir: &std::path::Path, exporter: &str) -> Result<(Running, u16)> {
-    let port = free_port()?;
+    let port = program::free_port();
     let config = dir.join("collector.yaml");
     std::fs::write(
         &config,
@@ -54,9 +51,7 @@ fn start(dir: &std::path::Path, exporter: &str) -> Result<(Running, u16)> {
         .spawn()
         .context("failed to start the Collector")?;
     let running = Running(child);
-    until(Duration::from_secs(30), "the Collector's door", || {
-        Ok(client::get(&format!("http://127.0.0.1:{port}/")).ok())
-    })?;
+    until(LONG, "the Collector's door", || Ok(client::get(&format!("http://127.0.0.1:{port}/")).ok()))?;
     Ok((running, port))
 }
 
@@ -84,7 +79,7 @@ fn forwards(exporter: impl FnOnce(&Server) -> String) {
             anyhow::ensure!(found == sent, "{found}\n{}", std::fs::read_to_string(dir.path().join("collector.log"))?);
             Ok(Some(()))
         };
-        until(Duration::from_secs(30), &format!("{sent} rows in {table}"), look).unwrap();
+        until(LONG, &format!("{sent} rows in {table}"), look).unwrap();
     }
 }
 
