@@ -42,7 +42,8 @@ const clean = (text) => text.replaceAll(/\s+/g, ' ').trim();
 let server;
 let browser;
 before(async () => {
-  [server, browser] = await Promise.all([serve(), launch()]);
+  server = await serve();
+  browser = await launch();
   const now = Date.now() - 10_000;
   await sendLogs(server, PAYLOADS.map((text, i) => ({ ms: now - i, service: text, level: 'ERROR', body: text, traceId: TRACE, spanId: id(i), attributes: { [text]: text } })), { 'host.name': PAYLOADS[0] });
   await sendSpans(server, PAYLOADS.map((text, i) => ({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { ns } from './lib/otlp.js';
+import { eventually, ns } from './lib/otlp.js';
 import { launch, picture, until, visit } from './lib/page.js';
 import { serve } from './lib/server.js';
 
@@ -31,7 +31,8 @@ function call(spans, trace, from, parent, to, options) {
 }
 
 before(async () => {
-  [server, browser] = await Promise.all([serve(), launch()]);
+  server = await serve();
+  browser = await launch();
   const spans = [];
   for (let trace = 1; trace <= 40; trace += 1) {
     const web = span(spans, trace, 'frontend', SERVER, 0, { ms: 120, name: 'GET /' });
@@ -44,9 +45,8 @@ before(async () => {
   const response = await fetch(`${server.url}/v1/traces`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ resourceSpans: spans }) });
   assert.equal(response.status, 200, await response.text());
   // The graph follows the store.
-  const end = Date.now() + 60_000;
-  const known = async () => (await (await fetch(`${server.url}/graph/nodes?type=Service&q=redis`)).json()).nodes.length > 0;
-  while (!(await known())) assert.ok(Date.now() < end, 'the graph has no services');
+  const nodes = async () => (await (await fetch(`${server.url}/graph/nodes?type=Service&q=redis`)).json()).nodes;
+  await eventually(async () => (await nodes()).length > 0, 'the graph has services');
 });
 after(async () => {
   await browser?.close();

@@ -19,7 +19,8 @@ const GAUGES = Array.from({ length: 40 }, (_, i) =>
 ).flat();
 
 before(async () => {
-  [server, browser] = await Promise.all([serve(), launch()]);
+  server = await serve();
+  browser = await launch();
   await Promise.all([sendSpans(server, SPANS), sendGauges(server, GAUGES)]);
 });
 after(async () => {

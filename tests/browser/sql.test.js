@@ -10,7 +10,8 @@ let browser;
 const NOW = Math.floor(Date.now() / 60_000) * 60_000;
 
 before(async () => {
-  [server, browser] = await Promise.all([serve(), launch()]);
+  server = await serve();
+  browser = await launch();
   await sendLogs(server, Array.from({ length: 300 }, (_, i) => ({
     ms: NOW - i * 6000,
     service: ['cart', 'checkout', '=HYPERLINK("x")'][i % 3],

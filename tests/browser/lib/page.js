@@ -5,10 +5,10 @@ import path from 'node:path';
 import { chromium } from 'playwright-core';
 
 /** Milliseconds that a condition may take to come true. */
-const LIMIT = 45_000;
+const LIMIT = 120_000;
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
-export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
+export const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS, timeout: 180_000 });
 
 /**
  * Opens a page of the console, hands it to `look`, and checks that nothing forbidden happened meanwhile. `expected`

@@ -23,7 +23,9 @@ export async function serve(more = []) {
   const child = spawn(BINARY, args, { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (text) => (log = (log + text).slice(-20_000)));
-  const limit = setTimeout(() => child.kill('SIGKILL'), START_LIMIT);
+  const kill = () => child.kill('SIGKILL');
+  process.on('exit', kill);
+  const limit = setTimeout(kill, START_LIMIT);
   const doors = {};
   let ready = false;
   try {
@@ -46,6 +48,7 @@ export async function serve(more = []) {
         child.kill('SIGTERM');
         await once(child, 'exit');
       }
+      process.off('exit', kill);
       if (process.env.SERVER_LOG) process.stderr.write(log);
       await rm(dir, { recursive: true, force: true });
     },
