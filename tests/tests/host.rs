@@ -1,7 +1,5 @@
 //! A machine's own metrics: from the agent to SQL and PromQL, compared with what the kernel says.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     process::{Child, Command, Stdio},
     time::Duration,
